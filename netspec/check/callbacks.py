@@ -15,6 +15,7 @@ from netspec.callbacks import Callback
 from netspec.check.compare import Failed, Skipped
 from netspec.check.declared import check_docs
 from netspec.check.setting_schema import check_schema
+from netspec.contract.source_place import file_of, raised_at
 from netspec.errors import NetspecError
 
 
@@ -113,7 +114,8 @@ def _tell(one: Callback, told: Sequence[Any]) -> None:
         try:
             one(event)
         except Exception as error:
-            raise Failed(f"{type(error).__name__} at {event}: {error}") from error
+            where = raised_at(error, file_of(type(one)))
+            raise Failed(f"{where and f'{where}: '}{type(error).__name__} at {event}: {error}") from error
 
 
 def _told(errors: dict[str, float], first: int = 1, loss: float = 1.5) -> list[Any]:

@@ -40,9 +40,10 @@ def check_imports(subject: Subject) -> None:
 
 
 def check_calls(subject: Subject) -> None:
-    """Kernels neither print nor draw random numbers that depend on who has drawn before."""
+    """Kernels neither print nor draw random numbers by who has drawn before; functions that return, always do."""
     for function in dict.fromkeys(one for kernel in subject.cls.kernels for one in reached(kernel.function)):
         _check_calls(function)
+        _check_returns(function)
 
 
 def reached(function: Function, seen: tuple[Function, ...] = ()) -> Iterator[Function]:
@@ -142,6 +143,29 @@ def _check_calls(function: Function) -> None:
                 f"{where} calls {called}(), whose numbers depend on who asked before: use uniform(key, "
                 "counters[ITERATION], index), the same on any number of devices"
             )
+
+
+def _check_returns(function: Function) -> None:
+    """A function that gives a number gives one in every branch."""
+    tree = _tree(function)
+    values = [node for node in ast.walk(tree) if isinstance(node, ast.Return) and node.value is not None]
+    if values and isinstance(tree, ast.FunctionDef) and not _ends(tree.body):
+        raise Failed(
+            f"{place_of(function)}: {function.__name__} returns a value at line {values[0].lineno}, and none where it "
+            "comes to its end: return one in every branch"
+        )
+
+
+def _ends(body: Sequence[ast.stmt]) -> bool:
+    """Whether statements never come to what follows them."""
+    match body[-1]:
+        case ast.Return() | ast.Raise():
+            return True
+        case ast.If(body=one, orelse=other):
+            return bool(other) and _ends(one) and _ends(other)
+        case ast.While(test=ast.Constant(value=True)) as loop:
+            return not any(isinstance(node, ast.Break) for node in ast.walk(loop))
+    return False
 
 
 def _allocates(node: ast.AST) -> bool:

@@ -27,6 +27,7 @@ def check_marks(subject: Subject) -> None:
             _check_scalars(layer, t)
             for kernel in layer.kernels:
                 if kernel.applies(layer.conditions, phase) and not kernel.each and not kernel.borrowed:
+                    _check_axes(t, kernel)
                     _check_arrays(t, kernel)
 
 
@@ -61,6 +62,18 @@ def _check_scalars(layer: Layer, t: Tensors) -> None:
         if odd := [one for one in parts if not isinstance(one, numbers.Number)]:
             what = f"scalars() gives '{name}' as {type(odd[0]).__name__}"
             raise Failed(f"{place_of(type(layer).scalars)}: {what}: numbers and tuples of numbers can be given")
+
+
+def _check_axes(t: Tensors, kernel: Kernel) -> None:
+    """Positions run along axes that the array has."""
+    found = argument(kernel.over, t.roles)
+    if found is None or found.tensor not in t.roles or kernel.axes is None:
+        return
+    shape = t[found.tensor].shape
+    axes = (kernel.axes,) if isinstance(kernel.axes, int) else kernel.axes
+    if beyond := [axis for axis in axes if not -len(shape) <= axis < len(shape)]:
+        remedy = "refuse such inputs in outputs(), or name axes that all have; examples say which inputs are tried"
+        raise _told(kernel, f"runs along axis {beyond[0]} of '{kernel.over}', which is {_text(shape)}: {remedy}")
 
 
 def _check_arrays(t: Tensors, kernel: Kernel) -> None:

@@ -16,14 +16,16 @@ def check_phases(subject: Subject) -> None:
     """Evaluation depends on neither iteration nor chance; predict gives what eval gives, as far as it can."""
     for case in subject.cases:
         values = draw(case, "eval")
-        first = case.on(subject.device, "eval").forward(values, 0)
+        single = case.on(subject.device, "eval")
+        first = single.forward(values, 0)
         others = {
             "another iteration": case.on(subject.device, "eval").forward(values, 1),
             "predict": case.on(subject.device, "predict").forward(draw(case, "predict")),
         }
         for what, result in others.items():
             for name in set(first) & set(result):
-                same_bits(name, result[name], first[name], f"{what} gives other values than eval ({case})")
+                with single.blamed(name):
+                    same_bits(name, result[name], first[name], f"{what} gives other values than eval ({case})")
 
 
 def check_state(subject: Subject) -> None:

@@ -246,7 +246,8 @@ def _check_finite_ones(name: str, got: Array, wanted: Array, rule: str, bound: f
 
 def _wrong(single: SingleLayer, trial: Trial, name: str, got: Array, wanted: Array) -> Any:
     """Elements that have lost what is not finite, or have it from another image."""
-    other = ~np.isnan(got) & np.where(np.isfinite(wanted), False, got != wanted)
+    lost = np.isfinite(got) if trial.place is None else ~np.isnan(got)  # an infinity may be what rounding made NaN of
+    other = np.where(np.isnan(wanted), lost, ~np.isnan(got) & np.isinf(wanted) & (got != wanted))
     if not {name, trial.name} <= _of_images(single):
         return other
     clean = np.isfinite(trial.spoilt.reshape(len(trial.spoilt), -1)).all(axis=1)

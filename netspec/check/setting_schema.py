@@ -13,7 +13,10 @@ def check_schema(subject: Declaring) -> None:
         check_attribute(name, schema)
     for attrs in subject.cls.examples:
         for name, value in attrs.items():
-            if not fits(subject.cls.attrs.get(name, {"enum": []}), value):
+            if name not in subject.cls.attrs:
+                known = ", ".join(subject.cls.attrs) or "there is none"
+                raise Failed(f"the example {attrs} sets '{name}', which is no attribute ({known})")
+            if not fits(subject.cls.attrs[name], value):
                 raise Failed(f"the example {attrs} does not fit the attribute '{name}'")
         needed = [name for name, schema in subject.cls.attrs.items() if "default" not in schema]
         if missing := [name for name in needed if name not in attrs]:

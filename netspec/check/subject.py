@@ -17,7 +17,7 @@ from netspec.contract.attrs import filled
 from netspec.contract.elementwise import Elementwise
 from netspec.contract.kernel import Backend, Phase
 from netspec.contract.layer import Layer
-from netspec.contract.tensor import Shape, Tensor
+from netspec.contract.tensor import Param, Shape, Tensor
 from netspec.device.base import Device
 from netspec.device.cpu.device import CpuDevice
 from netspec.device.gpus import finds_compiler
@@ -31,6 +31,8 @@ _MANY: Shape = (3, 7, 9, 7)
 """More elements than a block of threads of an elementwise layer does, and not in fours."""
 INSTALL = "pip install 'netspec[cuda13]'"
 """What brings CUDA's compiler."""
+_FAN_IN = 64
+"""Weights with more terms are drawn smaller: products of so many could leave no function behind them but its tails."""
 _INITIALISER = {"type": "gaussian", "std": 0.1}
 
 
@@ -200,7 +202,7 @@ def draw(case: Case, phase: Phase = "train") -> dict[str, Array]:
     layer, inputs = case.layer(phase), case.given(phase)
     t = layer.tensors(inputs)
     rows: Any = inputs
-    values = {name: _normal(name, p.shape) * np.float32(0.5) for name, p in layer.params(*rows).items()}
+    values = {name: _normal(name, p.shape) * _scale(p) for name, p in layer.params(*rows).items()}
     values |= {name: _rng(name).uniform(0.5, 1.5, s.shape).astype(s.dtype) for name, s in layer.state(*rows).items()}
     names = layer.input_names(len(inputs))
     for name, tensor in zip(names, inputs, strict=True):
@@ -211,6 +213,10 @@ def draw(case: Case, phase: Phase = "train") -> dict[str, Array]:
         gradients = {gradient_of(name): tensor for name, tensor in outputs.items()}
         values |= {name: _normal(name, tensor.shape) for name, tensor in gradients.items()}
     return values
+
+
+def _scale(param: Param) -> np.float32:
+    return np.float32(0.5 * min(1.0, (_FAN_IN / max(param.fan_in or 1, 1)) ** 0.5))
 
 
 def _rng(name: str) -> np.random.Generator:

@@ -7,7 +7,7 @@ their own.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -29,7 +29,9 @@ from netspec.check.metric_suite import MetricSubject
 from netspec.check.phases import check_phases, check_state, check_valid_rows
 from netspec.check.precision import check_cuda, check_float32, check_variants
 from netspec.check.propagation import check_cuda_non_finite, check_non_finite
+from netspec.check.replicas import check_replicas
 from netspec.check.schedules import ScheduleSubject
+from netspec.check.setting_schema import check_schema as check_settings
 from netspec.check.shards import check_shards
 from netspec.check.sizes import check_indices, check_sizes
 from netspec.check.solvers import SolverSubject
@@ -75,6 +77,7 @@ CHECKS: tuple[Check, ...] = (
     check_non_finite,
     check_team,
     check_shards,
+    check_replicas,
     check_bfloat16,
     check_cuda,
     check_cuda_again,
@@ -105,6 +108,7 @@ BASIC: tuple[Check, ...] = (
     check_indices,
     check_written,
     check_deterministic,
+    check_settings,
 )
 """What all checks after it build on: when one of these fails they would only say the same in other words."""
 REFERENCE: tuple[Check, ...] = (check_gradients, check_float32)
@@ -114,12 +118,16 @@ NEEDS: Mapping[Check, tuple[Check, ...]] = {
     check_variants: REFERENCE,
     check_non_finite: (*REFERENCE, check_variants),
     check_team: (check_sizes,),
-    check_cuda: REFERENCE,
+    check_replicas: (*REFERENCE, check_sizes, check_shards),
+    check_cuda: (*REFERENCE, check_phases),
     check_cuda_again: (*REFERENCE, check_cuda),
     check_cuda_non_finite: (*REFERENCE, check_cuda, check_non_finite),
     check_cuda_float64: (check_cuda,),
     check_bfloat16: (*REFERENCE, check_sizes, check_variants),
     check_cuda_bfloat16: (*REFERENCE, check_cuda),
+    composites.check_same_again: (composites.check_plans,),
+    augmentations.check_workers: (augmentations.check_view, augmentations.check_pixels, augmentations.check_draws),
+    callbacks.check_later_events: (callbacks.check_run,),
 }
 
 
@@ -147,8 +155,7 @@ def checked(name: str, backends: Sequence[Backend] | None = None) -> Iterator[Re
     kind, _, plain = name.partition(".")
     if kind in _SUITES and name in registered():
         make, checks = _SUITES[kind]
-        other: Any = make(plain, registered()[name])
-        yield from (outcome(check, other) for check in checks)
+        yield from _results(checks, make(plain, registered()[name]))
         return
     if name not in layer_types():
         if name in registered():
@@ -156,9 +163,14 @@ def checked(name: str, backends: Sequence[Backend] | None = None) -> Iterator[Re
         others = [key for key in registered() if key.partition(".")[0] in _SUITES]
         raise NetspecError(f"there is no layer type '{name}'; known are {', '.join(sorted((*layer_types(), *others)))}")
     subject = Subject(name, tuple(backends or BACKENDS), tuple(backends or ()))
+    yield from _results(counted(f"checking {name}", CHECKS), subject)
+
+
+def _results(checks: Iterable[Check], subject: Any) -> Iterator[Result]:
+    """Of one check after the other, without those that would only say again what one before has told."""
     failed: list[Check] = []
     told: dict[str, str] = {}
-    for check in counted(f"checking {name}", CHECKS):
+    for check in checks:
         needed = [one for one in failed if one in BASIC or one in NEEDS.get(check, ())]
         result = outcome(check, subject, _name(needed[0]) if needed else None)
         if result.status == "failed":

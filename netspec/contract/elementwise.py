@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from netspec.contract.kernel import Direction, Kernel, Kernels, cuda, load4, marker_of, store4
 from netspec.contract.layer import Layer
 from netspec.contract.parameter_names import parameter_names
+from netspec.contract.source_place import wrong
 from netspec.contract.tensor import Flops, Tensor
 from netspec.errors import LayerError
 
@@ -76,16 +77,16 @@ def _build(cls: type[Elementwise], fwd: Callable[..., Any], bwd: Callable[..., A
     cls.scalar_forward, cls.scalar_backward = staticmethod(fwd), staticmethod(bwd)
     parameters = parameter_names(fwd)
     if "self" in parameters:
-        raise TypeError(f"{cls.__name__}.forward: a function of numbers; leave out self")
+        raise wrong(fwd, f"{cls.__name__}.forward: a function of numbers; leave out self")
     cls.inputs = tuple(name for name in parameters if name not in cls.attrs_schema)
     for name in cls.inputs[1:]:
         for meant in difflib.get_close_matches(name, cls.attrs_schema.keys() - set(parameters), 1, 0.75):
             told = f"'{name}' would be an input, since no attribute is called so; did you mean '{meant}'?"
-            raise TypeError(f"{cls.__name__}.forward: {told}")
+            raise wrong(fwd, f"{cls.__name__}.forward: {told}")
     needs = parameter_names(bwd)
     unknown = set(needs) - set(cls.inputs) - set(cls.attrs_schema) - {"y", "dy"}
     if unknown:
-        raise TypeError(f"{cls.__name__}.backward: {sorted(unknown)} are neither inputs, y, dy nor attributes")
+        raise wrong(bwd, f"{cls.__name__}.backward: {sorted(unknown)} are neither inputs, y, dy nor attributes")
     cls.inplace = len(cls.inputs) == 1 and not set(needs) & set(cls.inputs)
     gradients = tuple(f"d_{name}" for name in cls.inputs)
     owner, numbers = (cls.__module__, cls.__qualname__), cls.attrs_schema

@@ -193,8 +193,9 @@ class Layer:
         return by_cost(self.variants, variants, self, t, direction, capability)
 
     def flops(self, t: Tensors) -> Flops:
-        """Operations for the batch; the default counts one an output element in each direction."""
-        count = sum(t[name].size for name in self.output_names(t))
+        """Operations for the batch; by default one an output element in each direction, or an input's for a report."""
+        names = self.output_names(t)
+        count = t.inputs[0].size if names == ("report",) else sum(t[name].size for name in names)
         return Flops(forward=count, d_inputs=count)
 
     def onnx(self, nodes: Any, t: Tensors, *values: str) -> str | Mapping[str, str]:

@@ -183,7 +183,7 @@ def by_products(*steps: Product | Kernel | Kernels) -> tuple[Variant, ...]:
 
 def _joined(steps: tuple[Any, ...], products: list[Product], place: int) -> Variant:
     parts = [product.variants[place] for product in products]
-    backend = parts[0].backends[0]
+    backend, bounds = parts[0].backends[0], [part.bound for part in parts if part.bound]
 
     def kernels(direction: Direction) -> list[Kernel]:
         ordered = steps if direction == "forward" else steps[::-1]
@@ -204,4 +204,5 @@ def _joined(steps: tuple[Any, ...], products: list[Product], place: int) -> Vari
         workspace=lambda layer, t, direction: merged(lambda part: part.workspace(layer, t, direction)),
         scalars=lambda layer, t: merged(lambda part: part.scalars(layer, t)),
         cost=parts[0].cost and cost,
+        bound=sum(bounds) if bounds else None,
     )

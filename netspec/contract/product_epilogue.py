@@ -13,6 +13,7 @@ from typing import Any
 from netspec.contract.elementwise import scalar_kernels
 from netspec.contract.kernel import PHASES, Kernel, Lazy, Phase, device, epilogue, finish, put_others
 from netspec.contract.parameter_names import parameter_names
+from netspec.contract.source_place import wrong
 
 _load, _store = (Lazy("netspec.kernels.epilogue", name) for name in ("operand4", "store_operand4"))
 
@@ -37,10 +38,10 @@ class ProductEpilogue:
         for one in (self.function, self.derivative):
             one.__netspec_scalar__ = True
         if not parameter_names(self.function) or self.argument in self.numbers:
-            raise TypeError(f"{function}: its first parameter is the product's element")
+            raise wrong(self.function, f"{function}: its first parameter is the product's element")
         known = {self.argument, "dy", self.names["y"], self.names["dy"], *self.others, *self.numbers}
         if unknown := [name for name in parameter_names(self.derivative) if name not in known]:
-            raise TypeError(f"{derivative}: {', '.join(unknown)} is none of {', '.join(sorted(known))}")
+            raise wrong(self.derivative, f"{derivative}: {', '.join(unknown)} is none of {', '.join(sorted(known))}")
 
     @property
     def argument(self) -> str:

@@ -24,6 +24,7 @@ from netspec.contract.kernel import PHASES, Direction, Kernel, Kernels, Phase, m
 from netspec.contract.layer import Scalar, Tensors
 from netspec.contract.reduction import THREADS, lanes_of
 from netspec.contract.rowwise_text import HELD, Program, Step
+from netspec.contract.source_place import wrong
 from netspec.contract.tensor import Tensor, Workspace
 from netspec.errors import LayerError
 
@@ -167,6 +168,7 @@ class _Assembly:
         made: dict[Function, int] = {}
         for number, run in enumerate(runs):
             if run[0][1].step:
+                self.check_channels([(name, one.step) for name, one in run if one.step])
                 kernels = Kernels(self.kernels(number, [one for _, one in run], totals))
                 for name, _ in run:
                     setattr(self.cls, name, Kernels())
@@ -205,16 +207,26 @@ class _Assembly:
         names: list[str] = []
         above: set[str] = set()
         for name, one in run:
+            function = one[0].function if isinstance(one, Pass) else one.step.function
+            at = f"{self.cls.__name__}.{name}"
             for number in one.step.parameters if one.step else one.rows:
                 if number in own - above:
-                    raise TypeError(f"{self.cls.__name__}.{name}: '{number}' is given further down; put that first")
+                    raise wrong(function, f"{at}: '{number}' is given further down; put that first")
                 if number not in self.given or number in own:
                     continue
                 if one.direction == "forward" or self.given[number] == "backward":
-                    raise TypeError(f"{self.cls.__name__}.{name}: '{number}' is of another pass; put both side by side")
+                    raise wrong(function, f"{at}: '{number}' is of another pass; put both side by side")
                 names.append(number)
             above |= {*one.step.gives} if one.step else set()
         return names
+
+    def check_channels(self, steps: Sequence[tuple[str, Step]]) -> None:
+        """Raise TypeError where functions of one kernel take a parameter for different things."""
+        channels = {one: name for name, step in steps for one in step.channels}
+        for name, step in steps:
+            for one in (one for one in step.parameters if one in channels and one not in step.channels):
+                words = f"takes '{one}' for an element, and to {channels[one]} it is a number of the channel"
+                raise wrong(step.function, f"{self.cls.__name__}.{name} {words}: name it in channels=[...]")
 
     def counted(self, step: Step) -> Step:
         """With the number of its terms, which is that of the reports where nothing else is said."""

@@ -16,6 +16,7 @@ from netspec.contract.kernel import Kernel
 from netspec.contract.naming import Argument
 from netspec.contract.parameter_names import parameter_names
 from netspec.contract.solver_kernels import made_of, update_name
+from netspec.contract.source_place import wrong
 
 NORMS = ("w_norm", "g_norm")
 """What ``scale`` may ask for: the Euclidean norms of a parameter and of its gradient, as a device holds them."""
@@ -140,12 +141,12 @@ def _function(cls: type[Solver], name: str, first: tuple[str, ...]) -> Callable[
         raise TypeError(f"{cls.__name__}: a solver defines the function {name}({', '.join(first)}, ...)")
     names = parameter_names(function)
     if names[:1] == ("self",):
-        raise TypeError(f"{cls.__name__}.{name}: a function of numbers; leave out self")
+        raise wrong(function, f"{cls.__name__}.{name}: a function of numbers; leave out self")
     if len(names) < len(first):
-        raise TypeError(f"{cls.__name__}.{name} takes {', '.join(first)} first, in this order")
+        raise wrong(function, f"{cls.__name__}.{name} takes {', '.join(first)} first, in this order")
     known = ("rate", *cls.numeric, *cls.scales, *(NORMS if name == "scale" else ()))
     unknown = [one for one in names[len(first) :] if one not in known]
     if unknown:
-        raise TypeError(f"{cls.__name__}.{name}: '{unknown[0]}' is none of {', '.join(known)}")
+        raise wrong(function, f"{cls.__name__}.{name}: '{unknown[0]}' is none of {', '.join(known)}")
     function.__netspec_scalar__ = True  # type: ignore[attr-defined]
     return function

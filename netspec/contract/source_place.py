@@ -33,6 +33,11 @@ def place_of(function: Callable[..., Any], name: str = "") -> str:
     raise AssertionError
 
 
+def wrong(function: Callable[..., Any], words: str) -> TypeError:
+    """What is wrong with a function, with its place first."""
+    return TypeError(f"{place_of(function)}: {words}")
+
+
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     code = function.__code__
     return code.co_varnames[: code.co_argcount]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -148,8 +149,10 @@ def load(source: Source, file: str = "", package: str = "") -> Plugin:
         raise
     except BaseException as error:  # a plugin may do anything, end the process too
         _discard(name)
-        where = raised_at(error, source.path) or source.path
-        raise NetspecError(f"{where}: cannot be imported: {type(error).__name__}: {error}") from error
+        where, words = raised_at(error, source.path) or source.path, str(error)
+        if placed := re.match(rf"({re.escape(source.path)}:\d+): ", words):  # it tells itself of a line
+            where, words = placed[1], words[placed.end() :]
+        raise NetspecError(f"{where}: cannot be imported: {type(error).__name__}: {words}") from error
     plugin = replace(plugin, types=_types_of(_loaded[name].modules))
     _loaded[name] = _loaded[name]._replace(plugin=plugin)
     for other in again:

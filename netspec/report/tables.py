@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 _PIPE_WIDTH = 400
-_RULE_WIDTH = 100
+PAGE_WIDTH = 100
 _BETWEEN = 3
 """Cells between two columns; as many lie beside them together at both edges."""
 _NARROWEST = 16
@@ -94,10 +94,10 @@ def table(
     return Table(tuple(columns), cells, frozenset(right), frozenset(fold), tuple(drop), last, title)
 
 
-def console(stderr: bool = False) -> Console:
-    """A console for stdout or stderr that never wraps what goes into a pipe or a file."""
+def console(stderr: bool = False, pipe_width: int = _PIPE_WIDTH) -> Console:
+    """A console for stdout or stderr that never wraps what goes into a pipe or a file, unless a width is given."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else pipe_width)
 
 
 def terminal_width() -> int:
@@ -105,9 +105,12 @@ def terminal_width() -> int:
     return console().width
 
 
-def show(*parts: Table | str) -> None:
-    """Print tables and lines to stdout, without the blanks that rich leaves at the ends of lines."""
-    out = console()
+def show(*parts: Table | str, pipe_width: int = _PIPE_WIDTH) -> None:
+    """Print tables and lines to stdout, without the blanks that rich leaves at the ends of lines.
+
+    ``pipe_width``: where columns fold that fold, in a pipe.
+    """
+    out = console(pipe_width=pipe_width)
     if out.is_terminal:
         for part in parts:
             _print(out, part)
@@ -136,4 +139,4 @@ def _print(out: Console, part: Table | str) -> None:
 
 def _narrow(line: str) -> str:
     """A rule below column names no wider than a page, however wide the columns; anything else as it is."""
-    return line if line.strip("─ ") else line[:_RULE_WIDTH]
+    return line if line.strip("─ ") else line[:PAGE_WIDTH]

@@ -23,6 +23,7 @@ class MyBatchNorm(Channelwise):
         "momentum": number("Share of the batch in the states.", default=0.1),
         "epsilon": number("Added to the variance.", default=1e-5),
     }
+    over_images = "mean and variance"
     examples = ({"attrs": {}, "inputs": [(3, 4, 3, 8)]}, {"attrs": {"momentum": 0.5}, "inputs": [(12, 7)]})
 
     def outputs(self, x):

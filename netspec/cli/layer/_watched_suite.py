@@ -147,7 +147,8 @@ def _hanging(suite: _Suite) -> str:
 
 def _end(code: int) -> str:
     how = f"of {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-    return f"the process has ended {how} in it; a kernel that goes far outside its arrays does that"
+    why = "was memory short?" if code == -signal.SIGKILL else "a kernel that goes far outside its arrays does that"
+    return f"the process has ended {how} in it; {why}"
 
 
 def _lost(suite: _Suite, fault: str) -> Iterator[Outcome]:

@@ -101,7 +101,7 @@ def _text(result: Outcome) -> str:
 
 def _summarise(results: Sequence[Outcome]) -> None:
     """What held and what did not, and what was left out for which reason; last the numbers."""
-    from netspec.report.tables import show, table
+    from netspec.report.tables import PAGE_WIDTH, show, table
 
     grouped: dict[tuple[str, str, str], list[str]] = {}
     types = list(dict.fromkeys(result.type for result in results))
@@ -109,7 +109,7 @@ def _summarise(results: Sequence[Outcome]) -> None:
         why = result.message if result.status == "skipped" else ""
         grouped.setdefault((result.type, _HEADINGS[result.status], why), []).append(result.name)
     rows = [(*key[:2], ", ".join(checks), key[2]) for key, checks in grouped.items()]
-    show(table(["type", "result", "checks", "why"], rows, fold=["checks", "why"]))
+    show(table(["type", "result", "checks", "why"], rows, fold=["checks", "why"]), pipe_width=PAGE_WIDTH)
     click.echo(_counted(results))
 
 
