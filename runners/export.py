@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from netspec._types import Binding
 from netspec._version import __version__
-from netspec.data.decode import Geometry, geometry_for
+from netspec.data.geometry import Geometry, geometry_for
 from netspec.errors import NetspecError, printable
 from netspec.evaluation.table_files import check_file
 from netspec.events import Listener

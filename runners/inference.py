@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from netspec._types import AnyImage, AnyPath, Binding, Prediction, Predictions
-from netspec.data.decode import Geometry, geometry_for
 from netspec.data.frames import show_content
+from netspec.data.geometry import Geometry, geometry_for
 from netspec.data.image_files import image_files
 from netspec.data.source import BrokenImage, read_regular_file
 from netspec.data.workers.fetch import VIEWS

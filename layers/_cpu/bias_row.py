@@ -8,7 +8,8 @@ def bias_row(start, stop, bias, start_row, groups):
     share = bias.size // groups
     start_row[start:stop] = 0
     for g in range(start, stop):
-        start_row[g, :share] = bias[g * share : (g + 1) * share]
+        for f in range(share):  # a slice could be a copy of itself, for which numba's code would allocate
+            start_row[g, f] = bias[g * share + f]
 
 
 def zero_row(start, stop, start_row):

@@ -15,7 +15,8 @@ def workspace(t):
 @backward("cpu", over="d_weight", writes="d_weight")
 def d_weight_sum(start, stop, partials, d_weight):
     total = d_weight[start:stop]
-    total[:] = partials[0, start:stop]
+    for i in range(start, stop):  # as in netspec.layers._cpu.bias_row
+        d_weight[i] = partials[0, i]
     for chunk in range(1, partials.shape[0]):
         total += partials[chunk, start:stop]
 

@@ -15,7 +15,7 @@ from netspec.check.setting_schema import check_schema
 from netspec.contract.augmentation import PLACE, Augmentation, Mix, Tint, View
 from netspec.data.augment_chain import centred
 from netspec.data.dataset import Dataset, open_dataset
-from netspec.data.decode import Geometry
+from netspec.data.geometry import Geometry
 from netspec.data.pipeline import Pipeline
 from netspec.data.settings import DataSpec
 

@@ -134,22 +134,24 @@ def _check_options(direction: Direction, backends: tuple[Any, ...], options: Map
     """TypeError for an option that there is not, for one that is missing, and for a mark without parentheses."""
     if any(map(callable, backends)):
         raise TypeError(f"a {direction} kernel is marked @{direction}('cpu' or 'cuda', over=..., writes=...)")
-    names = {one.name: one for one in _options()}
+    names = _options()
     for name in options:
         if name not in names:
             meant = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean '{meant[0]}'? " if meant else ""
             raise TypeError(f"a {direction} kernel has no option '{name}' ({hint}there are {', '.join(names)})")
-    for name, one in names.items():
-        if one.default is one.empty and name not in options:
-            what = {"over": "the tensor whose positions are worked through", "writes": "what it writes"}[name]
+    for name, what in _NEEDED.items():
+        if name not in options:
             raise TypeError(f"a {direction} kernel needs the option '{name}': {what}")
 
 
+_NEEDED = {"over": "the tensor whose positions are worked through", "writes": "what it writes"}
+
+
 @cache
-def _options() -> tuple[inspect.Parameter, ...]:
+def _options() -> tuple[str, ...]:
     """Those that marks take."""
-    return tuple(one for one in inspect.signature(_marker).parameters.values() if one.kind == one.KEYWORD_ONLY)
+    return tuple(one.name for one in inspect.signature(_marker).parameters.values() if one.kind == one.KEYWORD_ONLY)
 
 
 def _marker(

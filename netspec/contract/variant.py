@@ -65,6 +65,8 @@ class Variant:
 
 def _called(name: str, kernel: Kernel) -> Kernel:
     """The kernel as one of that variant; what it was checked for when it was marked is as it was."""
+    if kernel.variant == name:
+        return kernel
     renamed = copy(kernel)
     object.__setattr__(renamed, "variant", name)
     return renamed

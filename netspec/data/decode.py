@@ -21,8 +21,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
@@ -30,8 +29,8 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, WebPI
 from netspec.contract.augmentation import Frame, View
 from netspec.data import jpeg
 from netspec.data.colours import mend_transparency, plain_colours
+from netspec.data.geometry import Choice, Geometry, Placement
 from netspec.data.index.filenames import FORMATS
-from netspec.data.settings import DataSpec
 from netspec.data.source import BrokenImage
 from netspec.errors import NetspecError
 
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_PIXELS = 100_000_000
-RESIZED = "{} x {} pixels, to be resized to {} x {}"
-"""Why a picture that would be resized counts as broken, where that is asked for."""
 _NEEDED = (TiffImagePlugin, WebPImagePlugin)
 """Imported for their side effect: Pillow knows these two formats only once their modules are loaded."""
 
@@ -58,60 +55,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _DRAFT_MARGIN = 2
-
-Choice = Callable[[Frame], View]
-"""What to show of a picture of that size."""
-Placement = Callable[[int, int], tuple[int, int]]
-"""Where to crop: from the spare rows and columns of the centred square to the crop's first row and column."""
-
-
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """The crop's height and width, its channels (1 or 3), and the short side to resize to (0: as the crop needs).
-
-    ``unscaled``: a picture that would be resized counts as broken.
-    """
-
-    height: int
-    width: int
-    channels: int
-    resize: int = 0
-    unscaled: bool = False
-
-    @property
-    def square(self) -> tuple[int, int]:
-        """Height and width of the central part that crops are taken from."""
-        return max(self.resize, self.height), max(self.resize, self.width)
-
-    def scaled(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width after resizing."""
-        least_h, least_w = self.square
-        scale = max(self.resize / min(height, width), self.height / height, self.width / width)
-        return max(round(height * scale), least_h), max(round(width * scale), least_w)
-
-    def frame(self, height: int, width: int) -> Frame:
-        """What can be shown of a picture of that height and width. Raises BrokenImage, see ``unscaled``."""
-        scaled = self.scaled(height, width)
-        if self.unscaled and scaled != (height, width):
-            raise BrokenImage(RESIZED.format(height, width, *scaled))
-        return Frame(*scaled, self.square, (self.height, self.width))
-
-
-def geometry_for(data: DataSpec, image_shape: Sequence[int]) -> Geometry:
-    """What the spec asks for and a network input of ([frames,] height, width, channels) needs; raises NetspecError."""
-    if len(image_shape) not in (3, 4) or image_shape[-1] not in (1, 3):
-        raise NetspecError(f"images need an input of shape [height, width, 3] or [.., 1], not {list(image_shape)}")
-    height, width, channels = image_shape[-3:]
-    if data.crop not in (None, height) or data.crop not in (None, width):
-        raise NetspecError(
-            f"data.crop is {data.crop}, but the network's input is {height} x {width}; set crop to that or leave it out"
-        )
-    return Geometry(height, width, channels, data.resize or 0)
-
-
-def centre(rows: int, columns: int) -> tuple[int, int]:
-    """The place of the central crop."""
-    return rows // 2, columns // 2
 
 
 def crop_image(

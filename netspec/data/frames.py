@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from netspec.data.decode import MOST_PIXELS, Choice, Geometry, show_all
+from netspec.data.decode import MOST_PIXELS, show_all
+from netspec.data.geometry import Choice, Geometry
 from netspec.data.index.filenames import FORMATS
 from netspec.data.source import BrokenImage
 from netspec.units import many

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from netspec.data.decode import centre, geometry_for
+from netspec.data.geometry import centre, geometry_for
 from netspec.data.settings import DataSpec
 from netspec.data.source import Split
 from netspec.data.statistics import Statistics

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from netspec.contract.augmentation import MIXED, Mix, Tint
 from netspec.data.augment import augmentations
-from netspec.data.decode import geometry_for
+from netspec.data.geometry import geometry_for
 from netspec.data.settings import DataSpec, More
 from netspec.data.source import Split, SplitName
 from netspec.data.workers.fetch import Result, Task, Transform, field_of

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from netspec.contract.augmentation import Augmentation, Tint
 from netspec.data.augment import augmentations
 from netspec.data.augment_chain import Chain, centred
-from netspec.data.decode import RESIZED, Geometry, geometry_for
+from netspec.data.geometry import RESIZED, Geometry, geometry_for
 from netspec.data.pipeline import Batch, Pipeline, check_enough
 from netspec.data.settings import DataSpec, More
 from netspec.data.shuffle import permutation

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netspec.data.decode import centre, crop_image, geometry_for
+from netspec.data.decode import crop_image
 from netspec.data.frames import still
+from netspec.data.geometry import centre, geometry_for
 from netspec.data.source import BrokenImage, Split
 from netspec.planning.trainable import only_image
 

@@ -6,10 +6,11 @@ import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from pickle import UnpicklingError
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from netspec.errors import NetspecError
@@ -103,6 +104,21 @@ class SharedFiles:
         _data_name: Any
         _save_data: Any
         _save_index: Any
+
+    _index: Mapping[Any, Any] = MappingProxyType({})
+    """What ``holds`` has read: reading it takes as long as reading the code."""
+
+    def holds(self, key: Any) -> bool:
+        """Whether there is data for the key."""
+        self._index = self._load_index()
+        return key in self._index
+
+    def load(self, key: Any) -> Any:
+        """The data, or None: as numba does, which reads the index once more."""
+        if key not in self._index:
+            return super().load(key)  # type: ignore[misc]
+        with contextlib.suppress(OSError):
+            return self._load_data(self._index[key])
 
     def save(self, key: Any, data: Any) -> None:
         """The data, under a name of the key's own, then the index that names it."""

@@ -274,6 +274,13 @@ class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
         self._locator = Locator(folder)
         self._filename_base = "kernel"
 
+    def rebuild(self, target_context: Any, payload: Any) -> Any:
+        """As numba does; its runtime, which allocates and counts, is compiled for code that names its functions."""
+        _, _, (code, _) = payload[0]
+        if b"NRT_" in code:
+            rtsys.initialize(target_context)
+        return super().rebuild(target_context, payload)
+
     def reduce(self, cres: Any) -> Any:
         """As numba does; of the IR, which other kernels could take in and none does, the symbols that are looked up."""
         (name, kind, (code, _)), described, *rest = super().reduce(cres)
@@ -301,7 +308,6 @@ class _ContentCache(FunctionCache):  # type: ignore[misc]
 
     def load_overload(self, signature: Any, context: Any) -> Any:
         """As numba does, but without all that compilations are made of, which takes longer to import than the code."""
-        rtsys.initialize(context)
         return self._load_overload(signature, context)
 
     def save_overload(self, signature: Any, data: Any) -> None:
@@ -311,5 +317,5 @@ class _ContentCache(FunctionCache):  # type: ignore[misc]
 
     def holds(self, signature: tuple[Any, ...]) -> bool:
         """Whether there is machine code for the signature."""
-        key = self._index_key(signature, cpu_target.target_context.codegen())
-        return key in self._cache_file._load_index()
+        found: bool = self._cache_file.holds(self._index_key(signature, cpu_target.target_context.codegen()))
+        return found

@@ -168,5 +168,18 @@ def _by_type(function: Callable[..., Any], usual: Callable[[float], float]) -> A
     return intrinsic(define)
 
 
-_USUAL = ((_exp, math.exp), (_expm1, math.expm1), (_log1p, math.log1p), (_tanh, math.tanh), (_erf, math.erf))
-exp, expm1, log1p, tanh, erf = (_by_type(function, usual) for function, usual in _USUAL)
+_MADE_OF = {
+    "exp": (_exp, math.exp),
+    "expm1": (_expm1, math.expm1),
+    "log1p": (_log1p, math.log1p),
+    "tanh": (_tanh, math.tanh),
+    "erf": (_erf, math.erf),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """``exp``, ``expm1``, ``log1p``, ``tanh`` and ``erf``, each made when it is first asked for."""
+    if name not in _MADE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = globals()[name] = _by_type(*_MADE_OF[name])
+    return made

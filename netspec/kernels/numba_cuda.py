@@ -222,4 +222,5 @@ def is_stored(dispatcher: Any, signature: tuple[Any, ...]) -> bool | None:
     cache = dispatcher._cache
     if not hasattr(cache, "_cache_file"):
         return None
-    return cache._index_key(signature, dispatcher.targetctx.codegen()) in cache._cache_file._load_index()
+    found: bool = cache._cache_file.holds(cache._index_key(signature, dispatcher.targetctx.codegen()))
+    return found

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from netspec.data import jpeg
-from netspec.data.decode import Geometry, centre, crop_image, drafted, exif_turn, source_box
+from netspec.data.decode import crop_image, drafted, exif_turn, source_box
 from netspec.data.frames import still
+from netspec.data.geometry import Geometry, centre
 from netspec.data.index.filenames import FORMATS, suffix_of
 from netspec.data.source import BrokenImage, Split
 from netspec.errors import NetspecError

@@ -14,7 +14,8 @@ from netspec.contract.augmentation import Frame, View, normals
 from netspec.data.augment import augmentations, tinted
 from netspec.data.augment_chain import Chain
 from netspec.data.dataset import Dataset
-from netspec.data.decode import Geometry, show
+from netspec.data.decode import show
+from netspec.data.geometry import Geometry
 from netspec.data.mean import image_constants
 from netspec.data.pipeline import Pipeline
 from netspec.data.settings import DataSpec

@@ -13,7 +13,8 @@ from data_samples import encoded, picture
 from PIL import Image, ImageCms
 from places import ROOT
 
-from netspec.data.decode import Geometry, centre, crop_image
+from netspec.data.decode import crop_image
+from netspec.data.geometry import Geometry, centre
 from netspec.data.source import BrokenImage
 
 SIZE = 12

@@ -13,7 +13,8 @@ from data_samples import encoded, jpeg, picture
 from PIL import Image, ImageOps
 
 from netspec.data import decode
-from netspec.data.decode import Geometry, centre, crop_image, geometry_for
+from netspec.data.decode import crop_image
+from netspec.data.geometry import Geometry, centre, geometry_for
 from netspec.data.source import BrokenImage
 from netspec.errors import NetspecError
 from netspec.spec.types import DataSpec

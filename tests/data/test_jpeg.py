@@ -18,7 +18,8 @@ from PIL import Image
 
 from netspec.data import decode
 from netspec.data import jpeg as plain
-from netspec.data.decode import Geometry, centre, crop_image
+from netspec.data.decode import crop_image
+from netspec.data.geometry import Geometry, centre
 from netspec.data.jpeg import Frame, plain_frame
 from netspec.data.source import BrokenImage
 

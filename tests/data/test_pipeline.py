@@ -14,7 +14,8 @@ from data_samples import encoded, files, folder_source, jpeg, picture, real, tar
 from PIL import Image
 
 from netspec.data.dataset import Dataset, open_dataset
-from netspec.data.decode import Geometry, show
+from netspec.data.decode import show
+from netspec.data.geometry import Geometry
 from netspec.data.mean import image_constants
 from netspec.data.pipeline import SLOTS, Pipeline
 from netspec.data.shuffle import permutation, sample
@@ -304,6 +305,13 @@ def test_a_worker_imports_neither_numba_nor_layers_nor_runners_nor_a_registry():
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_run_leaves_decoding_and_its_libraries_to_workers():
+    unneeded = {"PIL", "simplejpeg", "netspec.data.decode"}
+    code = f"import sys, netspec.runners.training.launch; print({unneeded} & {{*sys.modules}})"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_a_worker_starts_quickly(source):

@@ -1,5 +1,8 @@
 """Helpers of CPU kernels: taken in by kernels, never machine code of their own. References are not counted."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,3 +117,31 @@ def test_views_that_are_given_to_python_hold_their_array() -> None:
     kernel = cpu.compile_cpu(views, "float32")
     kept = [kernel(i, i + 2, np.full(4, i, np.float32))[0] for i in range(3)]
     assert [view.tolist() for view in kept] == [[0, 0], [1, 1], [2, 2]]
+
+
+_RUNTIME = """
+import numpy as np
+from netspec.kernels.cpu import Entry, compile_cpu, rtsys, type_of
+from netspec.layers._cpu.bias_row import bias_row
+from netspec.layers._cpu.split_batch import d_weight_sum
+from {module} import allocates
+
+x = np.arange(6, dtype=np.float32).reshape(2, 3)
+row, total, sums = np.ones((1, 4), np.float32), np.empty(3, np.float32), np.zeros(3, np.float32)
+for function, *given in ((bias_row.function, x[0], row, 1), (d_weight_sum.function, x, total), (allocates, x, sums)):
+    arguments = (0, 1 if function is bias_row.function else 3, *given)
+    Entry(compile_cpu(function, "float32"), tuple(map(type_of, arguments)))(*arguments)
+    print(rtsys._init, end=" ")
+print(row.tolist(), total.tolist(), sums.tolist())
+"""
+
+
+def test_the_runtime_is_compiled_for_stored_code_that_allocates_alone(tmp_path: Path) -> None:
+    (tmp_path / "allocating.py").write_text(
+        "def allocates(start, stop, x, y):\n    copy = x[0].copy()\n    for i in range(start, stop): y[i] = copy[i]\n"
+    )
+    env = {**os.environ, "NETSPEC_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+    script = [sys.executable, "-W", "ignore", "-c", _RUNTIME.format(module="allocating")]
+    told = [subprocess.run(script, env=env, capture_output=True, text=True).stdout for _ in range(2)]
+    values = "[[0.0, 1.0, 2.0, 0.0]] [3.0, 5.0, 7.0] [0.0, 1.0, 2.0]\n"
+    assert told == [f"True True True {values}", f"False False True {values}"]

@@ -130,3 +130,22 @@ def test_what_is_meant_by_a_name_decides() -> None:
         assert elementary.exp not in prepare(function, "float32").names.values()
         assert elementary.exp not in prepare(function, "float64", vectorised=True).names.values()
     assert elementary.exp not in prepare(hidden, "float32", vectorised=True).names.values()
+
+
+def test_one_that_no_kernel_takes_is_not_made(tmp_path: Path) -> None:
+    code = (
+        "from netspec.kernels import elementary; from netspec.kernels.cpu import compile_cpu\n"
+        "from netspec.registry import layer_types\n"
+        "for name in ('relu', 'tanh'):\n"
+        "    for one in layer_types()[name].kernels:\n"
+        "        if 'cpu' in one.backends: compile_cpu(one.function, 'float32')\n"
+        "print(sorted({'exp', 'expm1', 'log1p', 'tanh', 'erf'} & {*vars(elementary)}))"
+    )
+    env = {**os.environ, "NETSPEC_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout == "['tanh']\n", done.stderr
+
+
+def test_there_is_no_other() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'sinh'"):
+        elementary.sinh  # noqa: B018

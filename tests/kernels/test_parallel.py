@@ -350,3 +350,16 @@ def test_kernels_for_cards_are_compiled_by_several_processes(tmp_path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     shared, missing, by_itself = map(int, done.stdout.split())
     assert shared > 6 and missing == 0 and by_itself < shared
+
+
+def test_what_holds_has_read_is_not_read_again_but_where_it_lacked_the_key(tmp_path: Path, monkeypatch) -> None:
+    one, other = (_ContentCache(outcome, tmp_path)._cache_file for _ in range(2))
+    assert not one.holds(("float32",))
+    other.save(("float32",), "code for float32")
+    assert one.load(("float32",)) == "code for float32"
+    assert one.holds(("float32",))
+    monkeypatch.setattr(one, "_load_index", lambda: pytest.fail("the index is read once more"))
+    assert one.load(("float32",)) == "code for float32"
+    for path in tmp_path.glob("*.nbc"):
+        path.unlink()
+    assert one.load(("float32",)) is None

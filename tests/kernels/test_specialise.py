@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import types
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from netspec.errors import NetspecError
+from netspec.kernels import specialise
 from netspec.kernels.cpu import compile_cpu
 from netspec.kernels.specialise import prepare
 
@@ -174,3 +176,9 @@ def test_the_fields_of_a_named_tuple_count_in_the_hash(function: Any) -> None:
     texts = [NAMED.format(fields="; ".join(order)) for order in itertools.permutations(FIELDS)]
     assert len({digest(function(text)) for text in texts}) == len(texts)
     assert digest(function(texts[0])) == digest(function(texts[0]))
+
+
+def test_nodes_are_those_that_ast_walk_gives_in_its_order() -> None:
+    tree = ast.parse(Path(specialise.__file__).read_text())
+    walked = [node for node in ast.walk(tree) if not isinstance(node, ast.expr_context)]
+    assert specialise._nodes(tree) == walked

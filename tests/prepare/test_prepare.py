@@ -32,7 +32,8 @@ from PIL import Image
 from places import TESTS
 
 from netspec.data.dataset import Dataset, open_dataset
-from netspec.data.decode import Geometry, centre, crop_image
+from netspec.data.decode import crop_image
+from netspec.data.geometry import Geometry, centre
 from netspec.data.layout import source_from_path
 from netspec.data.settings import DataSpec
 from netspec.data.shards.shard_index import INDEX, read_index

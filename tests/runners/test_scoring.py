@@ -11,7 +11,8 @@ from training_runs import SPEC, told
 
 from netspec import evaluate, predict
 from netspec.api import run
-from netspec.data.decode import Geometry, show
+from netspec.data.decode import show
+from netspec.data.geometry import Geometry
 from netspec.data.workers.fetch import VIEWS
 from netspec.errors import NetspecError
 from netspec.evaluation.evaluation_result import as_data

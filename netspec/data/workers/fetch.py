@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from netspec.contract.augmentation import Augmentation, Frame, View
 from netspec.data.augment_chain import Chain
-from netspec.data.decode import Choice, Geometry, Placement, centre
-from netspec.data.frames import show_content
+from netspec.data.geometry import Choice, Geometry, Placement, centre
 from netspec.data.shuffle import permutation
 from netspec.data.source import BrokenImage, Split
 from netspec.data.workers.shared_ring import Rows
@@ -138,6 +137,8 @@ class Fetcher:
 
     def _written(self, image: int, task: Task, view: int, rows: Rows) -> str | None:
         """Write the views; the reason where the image cannot be read."""
+        from netspec.data.frames import show_content  # Pillow is for the processes that decode
+
         choices: Sequence[Choice] = views_of(self._transform.views)[view : view + len(rows["image"])]
         if self._transform.training:
             words = self._chain.draw(task.epoch, image)

@@ -56,6 +56,8 @@ def unpacked(content: bytes) -> Setup:
 
 def main() -> None:
     """Run the worker, as the module's text has it; it ends where the parent has no use for it."""
+    import netspec.data.frames  # noqa: F401  # while the parent has nothing to decode yet
+
     parent = int(sys.argv[1])
     with socket.socket(fileno=0) as handed:
         _, handles, _, _ = socket.recv_fds(handed, 1, 5)
