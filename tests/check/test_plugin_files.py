@@ -137,5 +137,5 @@ def test_a_misspelt_attribute_is_no_second_input(tmp_path: Path) -> None:
         "    def forward(x, slop):\n        return slop * x\n\n"
         "    def backward(dy, slope):\n        return slope * dy\n"
     )
-    with pytest.raises(NetspecError, match=r"own.py:5: .*'slop' would be an input.*did you mean 'slope'"):
+    with pytest.raises(NetspecError, match=r"own.py:8: .*'slop' would be an input.*did you mean 'slope'"):
         load_plugin(file)

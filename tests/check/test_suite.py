@@ -53,8 +53,10 @@ EXPECTED = {
     "wrong_nan_word": ("non_finite", "``nonfinite`` says 'z': 'there is none'; give a reason for one of d_x, y"),
     "wrong_nan_reason": ("non_finite", "``nonfinite`` says 'y': ''; give a reason"),
 }
-IN_MISTAKES = {"imports", "calls", "marks", "constancy", "indices", "sizes", "cuda_float64", "cuda_bfloat16"}
-"""Those that fail in test_mistakes_on_cpus.py and test_mistakes.py."""
+IN_MISTAKES = {
+    *("imports", "calls", "marks", "constancy", "indices", "sizes", "replicas", "cuda_float64", "cuda_bfloat16"),
+}
+"""Those that fail in test_mistakes_on_cpus.py, test_mistakes.py and test_mistakes_of_authors.py."""
 BY_NAME = {check.__name__.removeprefix("check_"): check for check in CHECKS}
 
 

@@ -10,6 +10,7 @@ class Normalised(Layer):
     """y = (x - mean) / sqrt(variance + epsilon)"""
 
     examples = ()
+    over_images = "mean and variance"
     attrs = {"epsilon": number("Added to the variance.", default=1e-5, above=0)}
 
     def outputs(self, x):
