@@ -70,7 +70,7 @@ def test_a_run_leaves_files_that_can_be_read(run, folder):
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="types what is printed into bash")
 def test_what_is_printed_can_be_typed(run, folder):
-    hints = re.findall(r"^  netspec (.+?)   ", run[1].out, re.MULTILINE)
+    hints = re.findall(r"^  netspec (.+?)(?:   .*)?$", run[1].out, re.MULTILINE)
     image = "$'images caf\\xe9/train/caf\\xe9/1.png'"
     assert [hint.split()[0] for hint in hints] == ["eval", "predict", "run"]
     for hint in hints:

@@ -97,10 +97,8 @@ def test_the_last_words_say_what_was_learned_where_and_what_next(plain):
         "val: top-1 error 37.5 %, top-5 error 17.0 % over 200 images",
         f"the run lies in {FOLDER}",
         "next:",
-        f"  netspec eval {FOLDER}",
-        "      its errors once more",
-        f"  netspec run --resume {FOLDER} --epochs 4",
-        "      go on",
+        *(f"  netspec eval {FOLDER}", "      its errors once more"),
+        *(f"  netspec run --resume {FOLDER} --epochs 4", "      go on"),
     ]
 
 
