@@ -133,7 +133,7 @@ def peak(images: int) -> int:
 
 
 def tiny(path: Path, images: int) -> None:
-    """An archive of 1000 archives, each of a class, of so many 20 x 16 JPEGs altogether."""
+    """An archive of 1000 archives, each of a class, of so many 20 x 16 JPEGs altogether, or the next thousand."""
     path.parent.mkdir(parents=True)
     file = io.BytesIO()
     Image.new("RGB", (20, 16)).save(file, "JPEG")
@@ -142,7 +142,7 @@ def tiny(path: Path, images: int) -> None:
         for number in range(1000):
             inner = io.BytesIO()
             with tarfile.open(fileobj=inner, mode="w") as archive:
-                for i in range(images // 1000):
+                for i in range(-(-images // 1000)):
                     _add(archive, f"n{number:08}_{i}.JPEG", picture)
             _add(outer, f"n{number:08}.tar", inner.getvalue())
 

@@ -11,6 +11,7 @@ from netspec.errors import NetspecError
 from netspec.events import EvaluationProgress, Event, IterationDone, Listener
 from netspec.machine.cleanup import on_exit
 from netspec.machine.ranks import refuse_several
+from netspec.machine.tasks import hearing, task
 from netspec.planning.trainable import inputs_read
 from netspec.program import memory
 from netspec.runners.execution.session import Session
@@ -102,6 +103,7 @@ def estimate(
     with ExitStack() as stack:
         journal = Journal(listener)
         stack.enter_context(on_exit(journal.close))
+        stack.enter_context(hearing(journal))
         network = open_network(request, journal, stack, begins=False)
         spec, data, session = network.settled.spec, network.data, network.session
         told = _train(spec, session, data.train, seconds)[_WARM_UP:]
@@ -135,6 +137,7 @@ def _train(spec: Spec, session: Session, images: Batches, seconds: float) -> lis
     def emit(event: Event) -> None:
         if isinstance(event, IterationDone):
             told.append(event)
+            tell(1)
             if len(told) == _WARM_UP:
                 until.append(time.monotonic() + seconds)
 
@@ -144,7 +147,9 @@ def _train(spec: Spec, session: Session, images: Batches, seconds: float) -> lis
     hooks = Hooks(emit, lambda state, wait: None, lambda: None, stop, None)
     solver = {**spec.train.solver, "learning_rate": _STILL}
     train = replace(spec.train, solver=solver, scale=None, iterations=None, epochs=10**6)
-    TrainingLoop(replace(spec, train=train), session, make_schedule(spec.train.schedule), images, None, hooks).run()
+    loop = TrainingLoop(replace(spec, train=train), session, make_schedule(spec.train.schedule), images, None, hooks)
+    with task("measuring iterations") as tell:
+        loop.run()
     return told
 
 
@@ -156,9 +161,11 @@ def _evaluate(spec: Spec, session: Session, images: Batches, seconds: float) -> 
     def emit(event: Event) -> None:
         if isinstance(event, EvaluationProgress):
             seen.append((time.monotonic(), event.images))
+            tell(1)
 
     began = time.monotonic()
-    evaluate(session, images, inputs_read(spec)[:2], emit, lambda: time.monotonic() > until and len(seen) > _LEAST)
+    with task("measuring batches of an evaluation") as tell:
+        evaluate(session, images, inputs_read(spec)[:2], emit, lambda: time.monotonic() > until and len(seen) > _LEAST)
     if not seen:
         raise NetspecError("no image could be evaluated")
     (first, before), (last, images_seen) = seen[0], seen[-1]

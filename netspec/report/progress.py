@@ -51,7 +51,8 @@ class Progress:
         self.tracker, self.tasks = Tracker(), Tasks(clock)
         self._stream, self._clock = stream or sys.stdout, clock
         self._every = FIRST_AFTER_S if self._stream.isatty() else EVERY_S
-        self._printed, self._at, self._heard_at = 0, clock(), clock()
+        self._printed, self._at, self._heard_at, self._began = 0, clock(), clock(), clock()
+        self._starting = True
         self._shown = ""
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -72,6 +73,7 @@ class Progress:
             self.tracker(event)
             self.tasks(event)
             self._heard_at = self._clock()
+            self._starting = self._starting and isinstance(event, Note)
         if isinstance(event, IterationDone):
             self.iteration(event)
         else:
@@ -106,7 +108,12 @@ class Progress:
         if (current := self.tasks.current) is not None:
             return current[0].what, lines.joined(lines.task_fields(*current)), current[1]
         silent = self._clock() - self._heard_at
+        if self._starting:
+            return "starting", self._started(), silent
         return "iteration", lines.under_way(self.tracker, silent), silent
+
+    def _started(self) -> str:
+        return f"starting, {self._clock() - self._began:.0f} s"
 
     def say(self, line: str) -> None:
         """Print a line now."""
@@ -150,7 +157,7 @@ class InPlace(Progress):
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(stream, clock)
-        self._began, self._wide = clock(), 0
+        self._wide = 0
         self._writing = threading.RLock()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -193,7 +200,7 @@ class InPlace(Progress):
                 return Line("", "", "")
             silent = self._clock() - self._heard_at
             if self.tracker.last is None:
-                text = lines.under_way(self.tracker, silent) or f"starting, {self._clock() - self._began:.0f} s"
+                text = lines.under_way(self.tracker, silent) or self._started()
                 return fitted(None, [(0, text)], width, glyphs)
             fields = lines.progress_fields(self.tracker)
             if silent >= FIRST_AFTER_S:

@@ -138,8 +138,8 @@ class TrainingLoop:
         shown = units.errors({name: -best if measures[name].better == "higher" else best}, measures)
         epoch = len(errors) - errors[::-1].index(best)  # of equals the newest, as the best checkpoint is chosen
         return (
-            f"stopped early: {stop.patience} epochs in turn brought no better {title} in validation{margin}"
-            f"; the best is {shown} after epoch {epoch}, whose checkpoint eval and predict take"
+            f"stopped early: no better {title} in validation{margin} in {units.many(stop.patience, 'epoch')}"
+            f"; the best is {shown}: eval and predict take the checkpoint after epoch {epoch}"
         )
 
     def _train_epoch(self) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 from cli_tools import MINI, netspec
 
-from netspec.runners.estimate import Estimate
+from netspec._types import Binding
+from netspec.events import Event, Note, TaskProgress
+from netspec.report.progress import Progress
+from netspec.runners.estimate import Estimate, estimate
 from netspec.runners.training import opening
+from netspec.runners.training.request import Request
 
 
 @pytest.fixture
@@ -120,3 +125,19 @@ def test_what_means_nothing_is_refused(mini: Path, options: tuple[str, ...], mes
     said = netspec("estimate", "mini.yaml", *options)
     assert said.code == 2
     assert message in said.err
+
+
+def test_what_is_measured_is_told(mini: Path) -> None:
+    told: list[Event] = []
+    estimate(Request("mini.yaml", None, (), Binding(["cpu:0", "cpu:1"])), 0.1, listener=told.append)
+    tasks = [event.what for event in told if isinstance(event, TaskProgress) and event.over]
+    assert tasks[-2:] == ["measuring iterations", "measuring batches of an evaluation"]
+
+
+def test_what_comes_before_all_that_is_told_is_a_start() -> None:
+    stream, now = io.StringIO(), [0.0]
+    listener = Progress(stream, lambda: now[0])
+    for second, event in ((1.0, Note("images")), (4.0, None), (5.0, TaskProgress("compiling", 0, 0)), (6.9, None)):
+        now[0] = second
+        listener(event) if event else listener.tick()
+    assert stream.getvalue().splitlines() == ["images", "starting, 4 s"]

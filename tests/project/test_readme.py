@@ -108,7 +108,7 @@ def test_plugins_in_the_docs_pass_the_contract_suite(tmp_path: Path) -> None:
     page = ROOT / "docs" / "plugins.md"
     write_files(page, tmp_path)
     lines = [words for words in commands(page) if set(files(page)) & set(words)]
-    assert len(lines) == 20
+    assert len(lines) == 21
     for words in lines:
         netspec(*words[1:], cwd=tmp_path)
 

@@ -41,8 +41,8 @@ def test_a_run_ends_early_and_says_why(spec, whole):
     assert same(final(result), final(whole))  # of three epochs without early stopping
     end = told(events, RunFinished)[0]
     best = ranked(result.folder / "checkpoints")[0]
-    assert "stopped early: 2 epochs in turn brought no better top-1 error in validation by more than 1" in end.message
-    assert f"after epoch {best.iteration // 5}," in end.message
+    assert "stopped early: no better top-1 error in validation by more than 1 in 2 epochs; the best" in end.message
+    assert end.message.endswith(f"take the checkpoint after epoch {best.iteration // 5}")
     assert any(command.endswith("--set train.early_stopping=null") for command in end.commands)
     assert read_history(result.folder)[-1]["message"] == end.message
     assert end.message in (result.folder / "log.txt").read_text()

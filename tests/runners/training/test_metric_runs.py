@@ -116,7 +116,7 @@ def test_early_stopping_goes_by_the_first() -> None:
     end = told(events, RunFinished)[0]
     best = max(one.errors["within"] for one in told(events, EvaluationDone))
     assert result.epoch == 2
-    assert f"no better within in validation by more than 2; the best is within {100 * best:.1f} %" in end.message
+    assert f"by more than 2 in 1 epoch; the best is within {100 * best:.1f} %: eval" in end.message
 
 
 def test_shipped_ones_are_what_cost_layers_report() -> None:
