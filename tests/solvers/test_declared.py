@@ -73,4 +73,4 @@ class Example(Solver):
 def test_the_suite_tells():
     assert "has no docstring" in failures(NoWords)["docs"]
     assert "must return w, in this order" in failures(TooMany)["results"]
-    assert "does not fit the attribute 'shares'" in failures(Example)["schema"]
+    assert "sets 'shares', which is no attribute (learning_rate, share)" in failures(Example)["schema"]
