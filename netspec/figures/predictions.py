@@ -127,7 +127,7 @@ class Predictions(Kind):
         columns = min(_COLUMNS, len(data))
         rows, width = -(-len(data) // columns), _style.DOUBLE * columns / _COLUMNS
         bars = max(len(one.top) for one in data)
-        heights = [1.71, 0.17 * bars]
+        heights = [1.71875, 0.171875 * bars]  # in 64ths: sums are exact, whatever order the layout's solver adds in
         figure = _style.new_figure(width, sum(heights) * rows)
         grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=heights * rows)
         for number, one in enumerate(data):
