@@ -47,6 +47,7 @@ def _opened(rank: Rank) -> Transport:
             f"this is one of {rank.of} processes that were started together, and mpi4py, by which they would speak, is "
             "not installed: pip install 'netspec[mpi]', or 'netspec[mpi-site]' for the MPI of a cluster"
         )
+    before = _shared_files()
     try:
         from netspec.runners.transport.mpi import Mpi
     except (ImportError, RuntimeError) as error:
@@ -54,14 +55,15 @@ def _opened(rank: Rank) -> Transport:
         raise NetspecError(f"MPI cannot be loaded: {error}: {more}") from error
     end_with_launcher()
     try:
-        return _met(Mpi(_patience()), rank)
+        return _met(Mpi(_patience()), rank, before)
     except BaseException as error:
         end_all(_code(error))
         raise
 
 
-def _met(made: Transport, rank: Rank) -> Transport:
-    _note("rank", made.rank, pid=os.getpid(), parent=os.getppid(), files=_shared_files())
+def _met(made: Transport, rank: Rank, before: set[str]) -> Transport:
+    """The others met; the launcher is told which files MPI shares memory by, and no others that are mapped."""
+    _note("rank", made.rank, pid=os.getpid(), parent=os.getppid(), files=sorted(_shared_files() - before))
     if made.size != rank.of:
         raise NetspecError(
             f"{rank.of} processes were started, but MPI knows of {made.size}: the launcher is of another MPI than "
@@ -70,12 +72,12 @@ def _met(made: Transport, rank: Rank) -> Transport:
     return made
 
 
-def _shared_files() -> list[str]:
-    """Those by which MPI shares memory (Linux); it removes them as it ends, unless it is killed."""
+def _shared_files() -> set[str]:
+    """Files of shared memory that are mapped (Linux); MPI removes its own as it ends, unless it is killed."""
     with contextlib.suppress(OSError):
         found = [line.split(maxsplit=5)[-1] for line in Path("/proc/self/maps").read_text().splitlines()]
-        return sorted({path for path in found if path.startswith("/dev/shm/") and os.path.exists(path)})
-    return []
+        return {path for path in found if path.startswith("/dev/shm/") and os.path.exists(path)}
+    return set()
 
 
 def _patience() -> float:
